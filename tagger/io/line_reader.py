@@ -5,7 +5,7 @@ import lzma
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO, RawIOBase, StringIO
 from itertools import chain, count
@@ -51,6 +51,13 @@ class BlockEnd(str):
     """A blank line that ends its block at once, because the next line may arrive much later."""
 
     __slots__ = ()
+
+
+class Run(NamedTuple):
+    """Consecutive lines of a source with their line ends, and the number of the first one."""
+
+    first: int
+    lines: list[str]
 
 
 class _Block(NamedTuple):
@@ -156,34 +163,48 @@ def read_lines(
         DataError: without `reject`, a line is not UTF-8, has a NUL or is too long; the error names file, line and
             byte.
     """
+    return number_lines(
+        read_runs(source, name, reject, first=first, max_record_bytes=max_record_bytes, decompress=decompress)
+    )
+
+
+def number_lines(runs: Iterable[Run]) -> Iterator[tuple[int, str]]:
+    """Yields the lines of runs with their numbers."""
+    return chain.from_iterable(zip(count(run.first), run.lines) for run in runs)
+
+
+def read_runs(
+    source: Path | BinaryIO,
+    name: str | None = None,
+    reject: RejectLine | None = None,
+    *,
+    first: int = 1,
+    max_record_bytes: int = MAX_RECORD_BYTES,
+    decompress: bool = True,
+) -> Iterator[Run]:
+    """Yields the lines of `read_lines` in runs, each as soon as it arrives; arguments and errors are the same.
+
+    A line that `reject` returns is a run by itself.
+    """
     name = name or _source_name(source)
     opened = open_decompressed(source, name, decompress=decompress and first == 1)
-    return chain.from_iterable(_number_lines(opened, name, reject, first, max_record_bytes))
-
-
-def _number_lines(
-    opened: AbstractContextManager["BufferedReader[ChunkStream]"],
-    name: str,
-    reject: RejectLine | None,
-    first: int,
-    limit: int,
-) -> Iterator[Iterable[tuple[int, str]]]:
     number = first
     try:
         with opened as stream:
-            for block in _read_blocks(stream, limit):
+            for block in _read_blocks(stream, max_record_bytes):
                 text = _decode(block)
-                yield (
-                    _check_lines(block, number, name, reject, limit)
-                    if text is None
-                    else zip(count(number), _split_lines(text))
-                )
+                if text is None:
+                    yield from _check_lines(block, number, name, reject, max_record_bytes)
+                else:
+                    yield Run(number, _split_lines(text))
                 number += block.data.count(b"\n")
     except CorruptError as error:
         if number == first:
             raise
         raise CorruptError(f"{error}; the lines before it, up to {number - 1}, are not reliable either") from error
-    except DataError as error:  # of the stream; faults of lines are raised when the caller takes the line
+    except _LineError:
+        raise
+    except DataError as error:  # of the stream
         raise TruncatedError(str(error), number - 1) from error
 
 
@@ -212,14 +233,21 @@ def _decode(block: _Block) -> str | None:
         return None
 
 
-def _split_lines(text: str) -> Iterable[str]:
+def _split_lines(text: str) -> list[str]:
     lines = text.splitlines(keepends=True)  # faster, but it also splits at other separators
-    return lines if len(lines) == text.count("\n") else StringIO(text, newline="\n")
+    return lines if len(lines) == text.count("\n") else list(StringIO(text, newline="\n"))
 
 
-def _check_lines(
-    block: _Block, first: int, name: str, reject: RejectLine | None, limit: int
-) -> Iterator[tuple[int, str]]:
+class _LineError(DataError):
+    """A fault of a line, not of the stream."""
+
+
+def _check_lines(block: _Block, first: int, name: str, reject: RejectLine | None, limit: int) -> Iterator[Run]:
+    """Yields the lines of a block that has a fault.
+
+    Raises:
+        _LineError: without `reject`, at the line with the fault.
+    """
     for number, raw in enumerate(BytesIO(block.data), first):
         fault = _find_fault(raw, number)
         if block.first_is_long and number == first:
@@ -227,11 +255,11 @@ def _check_lines(
             raw = raw[:MAX_REJECT_BYTES] + b"\n" * raw.endswith(b"\n")
         text = None if fault else raw.decode()
         if fault and reject is None:
-            raise DataError(f"{name}:{number}: {fault}")
+            raise _LineError(f"{name}:{number}: {fault}")
         if fault and reject is not None:
             text = reject(f"{name}:{number}: {fault}", number, raw.decode(errors="surrogateescape"))
         if text is not None:
-            yield number, text
+            yield Run(number, [text])
 
 
 def _find_fault(raw: bytes, number: int) -> str | None:

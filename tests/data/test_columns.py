@@ -309,10 +309,10 @@ def test_a_document_start_with_as_many_columns_as_a_row_is_not_a_token():
 
 def read_with_rejects(data: str | bytes, layout: Layout | None = None) -> tuple[list[Sentence], list[Reject]]:
     rejects: list[Reject] = []
-    numbered = line_reader.read_lines(
+    runs = line_reader.read_runs(
         BytesIO(data.encode() if isinstance(data, str) else data), "x.conll", line_reader.Unreadable
     )
-    found = columns.read(numbered, "x.conll", layout or Layout(), tagged=True, reject=rejects.append)
+    found = columns.read(runs, "x.conll", layout or Layout(), tagged=True, reject=rejects.append)
     return list(found), rejects
 
 

@@ -10,6 +10,7 @@ from tagger.data.formats import Layout, conllu
 from tagger.data.sentence import Reject, Sentence
 from tagger.errors import ConfigError, DataError
 from tagger.io import line_reader
+from tagger.io.line_reader import Run
 from tests.robustness.runs import SCALE
 
 FILE = """\
@@ -192,8 +193,8 @@ def test_unreadable_blocks_are_rejected_and_reading_continues():
     bad = f"# newdoc\n{ROW}\n2\tno row\n\n".encode()
     data = f"{ROW}\n\n".encode() + bad + b"# \xff\n" + ROW.encode() + f"\n\n\n{other}\n".encode()
     rejects: list[Reject] = []
-    numbered = line_reader.read_lines(BytesIO(data), "x", line_reader.Unreadable)
-    found = list(conllu.read(numbered, "x", "upos", tagged=True, reject=rejects.append))
+    runs = line_reader.read_runs(BytesIO(data), "x", line_reader.Unreadable)
+    found = list(conllu.read(runs, "x", "upos", tagged=True, reject=rejects.append))
     assert [(one.tokens, one.document, one.line) for one in found] == [(("Sue",), 0, 1), (("Ann",), 1, 11)]
     assert [(reject.line, reject.raw) for reject in rejects] == [(3, bad.decode()), (7, f"# \udcff\n{ROW}\n\n\n")]
     assert rejects[0].fault.startswith("x:5: expected 10 columns separated by tabs, found 2")
@@ -214,20 +215,20 @@ MISPLACED = "1\ta\t_\t_\t_\t_\t_\t_\t_\tname=B-X\n2\tb\t_\t_\t_\t_\t_\t_\t_\tSpa
 
 @pytest.mark.parametrize("tagged", [True, False])
 def test_an_item_of_misc_after_a_space_is_an_error_with_file_and_line(tagged: bool) -> None:
-    lines = enumerate(MISPLACED.splitlines(keepends=True), 1)
+    runs = [Run(1, MISPLACED.splitlines(keepends=True))]
     with pytest.raises(DataError, match=r"x\.conllu:2: expected \| between the items of MISC, found a space"):
-        list(conllu.read(lines, "x.conllu", "misc:name", tagged=tagged))
+        list(conllu.read(runs, "x.conllu", "misc:name", tagged=tagged))
 
 
 def test_an_item_of_misc_after_a_space_is_no_error_for_other_fields() -> None:
-    lines = list(enumerate(MISPLACED.splitlines(keepends=True), 1))
-    assert len(list(conllu.read(lines, "x.conllu", "xpos", tagged=True))) == 1
-    assert len(list(conllu.read(lines, "x.conllu", "misc:me", tagged=True))) == 1
+    runs = [Run(1, MISPLACED.splitlines(keepends=True))]
+    assert len(list(conllu.read(runs, "x.conllu", "xpos", tagged=True))) == 1
+    assert len(list(conllu.read(runs, "x.conllu", "misc:me", tagged=True))) == 1
 
 
 @pytest.mark.parametrize("tag", ["misc:NER", "xpos"])
 def test_tags_with_bars_spaces_and_equals_signs_are_read_back(tag: str) -> None:
     tags = ("B-a|b c", "I-x=y", "B-\u2009", r"B-\d", "O")
     written = "".join(conllu.write_new(Sentence(tags, tags=tags), tag, [False] * len(tags)))
-    lines = enumerate(written.splitlines(keepends=True), 1)
-    assert [one.tags for one in conllu.read(lines, "x", tag, tagged=True)] == [tags]
+    runs = [Run(1, written.splitlines(keepends=True))]
+    assert [one.tags for one in conllu.read(runs, "x", tag, tagged=True)] == [tags]

@@ -1,12 +1,13 @@
 """Splits the lines of a file into blocks at blank lines. In most formats a block holds one sentence."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from tagger.data.sentence import Reject
 from tagger.errors import DataError, TruncatedError
 from tagger.io import line_reader
-from tagger.io.line_reader import BlockEnd, Unreadable
+from tagger.io.line_reader import BlockEnd, Run, Unreadable
 
 _MAX_BLANK = 1 << 16  # characters of blank lines in one block
 
@@ -54,12 +55,12 @@ class Block(NamedTuple):
 
 
 def split(
-    source: Iterable[tuple[int, str]],
+    source: Iterable[Run],
     is_blank: Callable[[str], bool],
     name: str,
     max_record_bytes: int = line_reader.MAX_RECORD_BYTES,
 ) -> Iterator[Block]:
-    """Yields the blocks of a file's numbered lines.
+    """Yields the blocks of a file's lines.
 
     An unreadable line is never blank. A block of more than `max_record_bytes` is yielded with a `size_fault` as soon
     as it exceeds the limit, and the rest of it is skipped. Blank lines over 64 KiB, or after a
@@ -69,54 +70,97 @@ def split(
     block without a blank line is yielded too, with its `truncation`; the error that follows excludes its lines.
 
     Args:
-        source: the numbered lines.
+        source: the lines, in runs.
         is_blank: returns whether a line is blank; called only for lines of white space.
         name: the name of the file in errors.
         max_record_bytes: the maximum size of a block's lines.
     """
-    first, size, unchecked_size, blank_size = 0, 0, 0, 0  # in characters; bytes are counted over `unchecked_size`
-    is_skipping = is_ended = False  # whether the rest of a block is skipped, and whether its blank lines have started
-    lines: list[str] = []
-    blank: list[str] = []
+    splitter = _Splitter(name, max_record_bytes)
+    is_first = True
     try:
-        for number, line in source:
-            is_end = (not first or line.isspace()) and _is_end(line, is_blank, first=not first)
-            if not lines or blank or is_end:
-                if is_skipping:
-                    is_ended = is_ended or is_end
-                    if is_end or not is_ended:
-                        continue
-                    is_skipping = is_ended = False
-                if blank and not is_end:
-                    yield Block(first, lines, blank)
-                    lines, blank = [], []
-                if not lines and not blank:
-                    first, size, unchecked_size, blank_size = number, 0, max_record_bytes // 4, 0
-                if is_end:
-                    blank.append(line)
-                    blank_size += len(line)
-                    if blank_size > _MAX_BLANK or type(line) is BlockEnd:
-                        yield Block(first, lines, blank)
-                        lines, blank = [], []
-                    continue
-            lines.append(line)
-            size += len(line)
-            if size > unchecked_size:
-                remaining = max_record_bytes - sum(map(_count_bytes, lines))
-                unchecked_size = size + remaining // 4
-                if remaining < 0:
-                    yield Block(first, _truncate(lines), [], size_fault=_size_fault(name, first, max_record_bytes))
-                    lines, is_skipping = [], True
+        for run in source:
+            start = 0
+            for end in _find_blank_lines(run.lines, is_blank, has_mark=is_first):
+                if end > start:
+                    yield from splitter.add_lines(run.first + start, run.lines[start:end])
+                yield from splitter.add_blank(run.first + end, run.lines[end])
+                start = end + 1
+            if start < len(run.lines):
+                yield from splitter.add_lines(run.first + start, run.lines[start:])
+            is_first = False
     except DataError as error:
-        if blank:
-            yield Block(first, lines, blank)
-        elif lines and isinstance(error, TruncatedError):
-            truncation = error.before(first)
-            yield Block(first, lines, blank, truncation)
+        if splitter.blank:
+            yield splitter.take()
+        elif splitter.lines and isinstance(error, TruncatedError):
+            truncation = error.before(splitter.first)
+            yield splitter.take()._replace(truncation=truncation)
             raise truncation from error
         raise
-    if lines or blank:
-        yield Block(first, lines, blank)
+    if splitter.lines or splitter.blank:
+        yield splitter.take()
+
+
+class _Splitter:
+    """The block that is being read."""
+
+    def __init__(self, name: str, max_record_bytes: int) -> None:
+        self.name, self.limit = name, max_record_bytes
+        self.first = 0
+        self.lines: list[str] = []
+        self.blank: list[str] = []
+        self._size = self._blank_size = 0  # in characters
+        self._unchecked_size = max_record_bytes // 4  # over which bytes are counted
+        self._is_skipping = self._is_ended = False  # of a block that is too large
+
+    def take(self) -> Block:
+        """Returns the block; the next one is empty."""
+        block = Block(self.first, self.lines, self.blank)
+        self.lines, self.blank, self._size, self._blank_size = [], [], 0, 0
+        self._unchecked_size = self.limit // 4
+        return block
+
+    def add_lines(self, number: int, lines: list[str]) -> Iterator[Block]:
+        """Adds lines that are not blank; yields the block before them, and their block if it is too large."""
+        if self._is_skipping:
+            if not self._is_ended:
+                return
+            self._is_skipping = self._is_ended = False
+        if self.blank:
+            yield self.take()
+        if not self.lines:
+            self.first = number
+        self.lines += lines
+        self._size += sum(map(len, lines))
+        if self._size > self._unchecked_size:
+            sizes = map(_count_bytes, self.lines)
+            end = next((index for index, size in enumerate(accumulate(sizes), 1) if size > self.limit), None)
+            if end is not None:
+                fault = _size_fault(self.name, self.first, self.limit)
+                yield Block(self.first, _truncate(self.lines[:end]), [], size_fault=fault)
+                self.take()
+                self._is_skipping = True
+            else:
+                self._unchecked_size = self._size + (self.limit - sum(map(_count_bytes, self.lines))) // 4
+
+    def add_blank(self, number: int, line: str) -> Iterator[Block]:
+        """Adds a blank line; yields the block if it ends it at once, or has many blank lines."""
+        if self._is_skipping:
+            self._is_ended = True
+            return
+        if not self.lines and not self.blank:
+            self.first = number
+        self.blank.append(line)
+        self._blank_size += len(line)
+        if self._blank_size > _MAX_BLANK or type(line) is BlockEnd:
+            yield self.take()
+
+
+def _find_blank_lines(lines: Sequence[str], is_blank: Callable[[str], bool], *, has_mark: bool) -> list[int]:
+    """Returns the indices of blank lines; the first line may start with a byte-order mark if `has_mark`."""
+    white = [index for index, line in enumerate(lines) if line.isspace()]
+    if has_mark and lines[0].startswith("\ufeff"):
+        white.insert(0, 0)
+    return [index for index in white if _is_end(lines[index], is_blank, first=has_mark and not index)]
 
 
 def _count_bytes(line: str) -> int:

@@ -18,6 +18,7 @@ from tagger.data.formats.writing import Sink, TextSink, WriteOptions, conll_sink
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import ConfigError, DataError, TruncatedError
 from tagger.io import line_reader
+from tagger.io.line_reader import Run
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ _MAX_PATTERN_COLUMNS = 100  # the size of a row pattern grows with the number of
 def read_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Record]:
     """Yields a record for each sentence of a source, untagged; see `read` for errors."""
     sentences = read(
-        options.lines_of_blocks(source),
+        options.runs_of_blocks(source),
         options.name,
         options.layout,
         tagged=False,
@@ -48,7 +49,7 @@ def read_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Reco
 def read_tagged(source: Path | BinaryIO, options: ReadOptions, *, tagged: bool = True) -> Iterator[Sentence]:
     """Yields the sentences of a source with their tags; see `read` for errors."""
     return read(
-        options.lines_of_blocks(source),
+        options.runs_of_blocks(source),
         options.name,
         options.layout,
         tagged=tagged,
@@ -58,7 +59,7 @@ def read_tagged(source: Path | BinaryIO, options: ReadOptions, *, tagged: bool =
 
 
 def read(
-    source: Iterable[tuple[int, str]],
+    source: Iterable[Run],
     name: str,
     layout: Layout,
     *,
@@ -69,7 +70,7 @@ def read(
     """Yields the sentences of a file with all their lines; lines outside sentences form a sentence without tokens.
 
     Args:
-        source: the numbered lines; with `reject`, undecodable lines are `Unreadable`, so that their block is rejected.
+        source: the lines; with `reject`, undecodable lines are `Unreadable`, so that their block is rejected.
         name: the name of the file in errors.
         layout: the columns of token and tag.
         tagged: whether to read tags.

@@ -13,6 +13,7 @@ from tagger.data.formats.writing import Sink, TextSink, WriteOptions, sentence_p
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import ConfigError, DataError
 from tagger.io import line_reader
+from tagger.io.line_reader import Run
 
 _COLUMN_COUNT, _FORM, _MISC = 10, 1, 9
 _TAG_COLUMNS = {"upos": 3, "xpos": 4}
@@ -31,7 +32,7 @@ def check_tag(tag: str) -> None:
 def read_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Record]:
     """Yields a record for each sentence of a source, untagged; see `read` for errors."""
     return records(
-        options.lines_of_blocks(source),
+        options.runs_of_blocks(source),
         options.name,
         str(options.layout.tag),
         reject=options.reject,
@@ -42,7 +43,7 @@ def read_records(source: Path | BinaryIO, options: ReadOptions) -> Iterator[Reco
 def read_tagged(source: Path | BinaryIO, options: ReadOptions, *, tagged: bool = True) -> Iterator[Sentence]:
     """Yields the sentences of a source with their tags; see `read` for errors."""
     return read(
-        options.lines_of_blocks(source),
+        options.runs_of_blocks(source),
         options.name,
         str(options.layout.tag),
         tagged=tagged,
@@ -52,7 +53,7 @@ def read_tagged(source: Path | BinaryIO, options: ReadOptions, *, tagged: bool =
 
 
 def read(
-    source: Iterable[tuple[int, str]],
+    source: Iterable[Run],
     name: str,
     tag: str,
     *,
@@ -63,7 +64,7 @@ def read(
     """Yields the sentences of a file with all their lines. A token without the MISC key of the tag has the tag O.
 
     Args:
-        source: the numbered lines; with `reject`, undecodable lines are `Unreadable`, so that their block is rejected.
+        source: the lines; with `reject`, undecodable lines are `Unreadable`, so that their block is rejected.
         name: the name of the file in errors.
         tag: the field of the tag: upos, xpos or misc:KEY.
         tagged: whether to read tags.
@@ -78,7 +79,7 @@ def read(
 
 
 def records(
-    source: Iterable[tuple[int, str]],
+    source: Iterable[Run],
     name: str,
     tag: str,
     *,
@@ -96,7 +97,7 @@ def records(
 
 
 def _read(
-    source: Iterable[tuple[int, str]],
+    source: Iterable[Run],
     name: str,
     tag: str,
     *,

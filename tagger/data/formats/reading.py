@@ -11,6 +11,7 @@ from tagger.data.notices import Notices
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import DataError
 from tagger.io import line_reader
+from tagger.io.line_reader import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +107,19 @@ class ReadOptions:
             source, self.name, refuse if reject else None, first=self.first, max_record_bytes=self.max_record_bytes
         )
 
-    def lines_of_blocks(self, source: Path | BinaryIO) -> Iterator[tuple[int, str]]:
-        """Yields the numbered lines of a source; those that cannot be read are `Unreadable`, unless they raise."""
+    def runs_of_blocks(self, source: Path | BinaryIO) -> Iterator[Run]:
+        """Yields the lines of a source in runs; those that cannot be read are `Unreadable`, unless they raise."""
         refuse = line_reader.Unreadable if self.reject else None
-        lines = line_reader.read_lines(source, self.name, refuse, max_record_bytes=self.max_record_bytes)
-        return map(_end_block, lines) if self.eager else lines
+        runs = line_reader.read_runs(source, self.name, refuse, max_record_bytes=self.max_record_bytes)
+        return map(_end_blocks, runs) if self.eager else runs
+
+    def lines_of_blocks(self, source: Path | BinaryIO) -> Iterator[tuple[int, str]]:
+        """Yields the lines of `runs_of_blocks` with their numbers."""
+        return line_reader.number_lines(self.runs_of_blocks(source))
 
 
-def _end_block(numbered: tuple[int, str]) -> tuple[int, str]:
-    number, line = numbered
-    return numbered if line.strip() else (number, line_reader.BlockEnd(line))
+def _end_blocks(run: Run) -> Run:
+    return run._replace(lines=[line if line.strip() else line_reader.BlockEnd(line) for line in run.lines])
 
 
 def record_of(sentence: Sentence, document: int) -> Record:
