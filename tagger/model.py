@@ -344,7 +344,7 @@ def _build_embedding(
     settings: Model, character_count: int, words: WordEmbedding | None, transformer: Pretrained | None
 ) -> TokenEmbedding:
     characters = _build_character_features(settings, character_count)
-    casing = nn.Embedding(len(CASINGS), settings.casing) if settings.casing else None
+    casing = _build_casing(settings.casing) if settings.casing else None
     context = None
     if settings.document_context.output_dim and words is not None:
         context = DocumentContext(
@@ -355,6 +355,12 @@ def _build_embedding(
         )
     features = _build_transformer_features(settings.transformer, transformer) if transformer else None
     return TokenEmbedding(words, characters, casing, context, features, word_dropout=settings.words.dropout)
+
+
+def _build_casing(dim: int) -> nn.Embedding:
+    """Returns vectors of casings, drawn as torch draws them; on the device meta, that would import its compiler."""
+    weight = torch.empty(len(CASINGS), dim)
+    return nn.Embedding(len(CASINGS), dim, _weight=weight if weight.is_meta else weight.normal_())
 
 
 def _build_transformer_features(settings: Transformer, transformer: Pretrained) -> TransformerFeatures:

@@ -250,6 +250,14 @@ class Record:
         """Returns the values of all slots: pickling takes half the time of that of a dataclass."""
         return _restore_record, _get_record_slots(self)
 
+    @property
+    def token_count(self) -> int:
+        """The number of tokens of all sentences."""
+        sentences = self.sentences
+        if len(sentences) == 1:
+            return len(sentences[0].tokens)
+        return sum([len(sentence.tokens) for sentence in sentences])
+
     def to_dict(
         self, *, ranges: bool = False, probabilities: bool = False, alternatives: bool = False
     ) -> dict[str, Any]:
@@ -299,6 +307,14 @@ class Record:
                     spans[-1]["probability"] = span.probability
             first += len(sentence)
         return spans
+
+
+_set_sentences = vars(Record)["sentences"].__set__
+
+
+def assign_sentences(record: Record, sentences: tuple[Sentence, ...]) -> None:
+    """Changes the sentences of a record that no other thread has seen, without a copy."""
+    _set_sentences(record, sentences)
 
 
 _Slotted = TypeVar("_Slotted", Sentence, Record)

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from tagger.data.document_context import PassageNumbering
-from tagger.data.sentence import Record, Reject, Sentence, assign_document
+from tagger.data.sentence import Record, Reject, Sentence, assign_document, assign_sentences
 from tagger.errors import CorruptError, DataError
 from tagger.jobs.rejects import Rejects
 from tagger.tagging.pools import PoolItem, PoolLimit, build_pools
@@ -72,19 +72,14 @@ class Pool:
         """Replaces the sentences that `sentences` returns by tagged ones."""
         remaining = iter(tagged)
         for chunk in self.chunks:
-            chunk.records = [_replace_sentences(record, remaining) for record in chunk.records]
+            for record in chunk.records:
+                sentences = tuple([next(remaining) if each.tokens else each for each in record.sentences])
+                assign_sentences(record, sentences)
 
     def clear(self) -> None:
         """Frees the records, even if the pool is still referenced."""
         for chunk in self.chunks:
             chunk.records.clear()
-
-
-def _replace_sentences(record: Record, tagged: Iterator[Sentence]) -> Record:
-    """Returns a record with its sentences that have tokens replaced by the next tagged ones."""
-    sentences = tuple([next(tagged) if sentence.tokens else sentence for sentence in record.sentences])
-    metadata = record.document, record.line, record.text, record.start, record.fields, record.numbered, record.size
-    return Record(sentences, *metadata, record.starts_document)
 
 
 ReadRecords = Callable[[int, Callable[[Reject], None] | None], Iterator[Record]]
@@ -187,17 +182,13 @@ class Reader:
                 yield PoolItem(step, passage, ends_passage)
                 continue
             record = step.result
+            tokens = record.token_count
             if self._is_document is not None:
-                passage = self._passage(step.input, record)
+                document = record.line if ends_passage else record.document
+                passage = self._passages.assign((step.input, document), passage_tokens(record))
                 for sentence in record.sentences:
                     assign_document(sentence, passage)
-            tokens = sum(map(len, record.sentences))
             yield PoolItem(step, passage, ends_passage, tokens, record.size)
-
-    def _passage(self, index: int, record: Record) -> int:
-        assert self._is_document is not None
-        document = record.line if self._is_document(index) else record.document
-        return self._passages.assign((index, document), passage_tokens(record))
 
     def _emit(self, pool: Pool) -> list[Sentence]:
         self._on_pool(pool)

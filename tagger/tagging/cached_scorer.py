@@ -1,7 +1,7 @@
 """The scorer that caches what depends on a word alone."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 from tagger.data.document_context import OccurrenceIndex, find_occurrences
 from tagger.data.word_arrays import token_indices
 from tagger.data.word_cache import Ids, WordCache
-from tagger.data.word_encoding import EncodedWords, encode_casing, encode_words, number_keys
+from tagger.data.word_encoding import EncodedWords, encode_words
 from tagger.model import TaggerModel
 from tagger.nn.kernels.scorer import MeanScorer
 from tagger.tagging import forking
@@ -50,6 +50,7 @@ class CachedScorer:
         capacity = max(1, (cache_bytes or CACHE_BYTES) // (self._scorer.row_bytes + _WORD_BYTES))
         self.cache = WordCache(capacity)
         self._reserved_rows = capacity + _RESERVED_ROWS
+        self._row_words = _RowWords(self._reserved_rows)
         self._scorer.reserve(self._reserved_rows)  # unused rows take no physical memory
         self._retained: list[tuple[Ids, EncodedWords]] | None = None  # rows and words, in the order of adding
         self._lock = threading.Lock()  # guards the cache
@@ -73,6 +74,7 @@ class CachedScorer:
             lease, rows, new = self.cache.acquire(chain.from_iterable(sentences), int(lengths.sum()))
             try:
                 self._add(new)
+                keys, casings = self._row_words.keys[rows], self._row_words.casings[rows]
             except BaseException:
                 self.cache.release(lease)
                 raise
@@ -80,7 +82,9 @@ class CachedScorer:
         try:
             occurrences = None
             if self._uses_context and len(sentences):
-                occurrences = self._occurrences(sentences, rows, lengths, passages)
+                occurrences = OccurrenceIndex(
+                    find_occurrences(lengths, np.array(passages, np.int64), keys, rows + 1, casings)
+                )
             pool_features = self._transformer.prepare(sentences, passages) if self._transformer else None
         except BaseException:
             with self._lock:
@@ -116,16 +120,6 @@ class CachedScorer:
                 self._release(lease)
         self._lock.release()
 
-    def _occurrences(
-        self, sentences: Sequence[Sequence[str]], rows: Ids, lengths: Ids, passages: Sequence[int]
-    ) -> OccurrenceIndex:
-        """Returns the occurrences of words, identified by their row + 1 in place of the ids of word vectors."""
-        tokens = list(chain.from_iterable(sentences))
-        _, first, index = np.unique(rows, return_index=True, return_inverse=True)
-        distinct = [tokens[position] for position in first.tolist()]
-        keys, casings = number_keys(distinct)[index], encode_casing(distinct)[index]
-        return OccurrenceIndex(find_occurrences(lengths, np.array(passages, np.int64), keys, rows + 1, casings))
-
     def retain_words(self) -> None:
         """Stores how words are encoded, those in the cache and later ones; the memory grows with each new word."""
         with self._lock:
@@ -158,6 +152,42 @@ class CachedScorer:
             self._scorer.reserve(self.cache.row_count)
             rows, encoded = self._encode(words)
             self._scorer.add(rows, *encoded)
+            self._row_words.add(rows, words, encoded.casing, self.cache)
             if self._retained is not None:
                 self._retained.append((rows, encoded))
         self.cache.confirm()
+
+
+class _RowWords:
+    """Key and casing of the word in each row of the cache; words that share document context have the same key.
+
+    Args:
+        max_keys: the number of keys above which those of words that have left the cache are removed.
+
+    Attributes:
+        keys: (R,) key of the word in each row.
+        casings: (R,) its casing id.
+    """
+
+    def __init__(self, max_keys: int) -> None:
+        self.keys, self.casings = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        self._numbers: dict[str, int] = {}  # by lower-cased word
+        self._max_keys = max_keys
+
+    def add(self, rows: Ids, words: Sequence[str], casings: Ids, cache: Mapping[str, int]) -> None:
+        """Adds words to rows (U,), given their casing ids (U,) and the rows of all words in the cache."""
+        missing = rows.max() + 1 - len(self.keys)
+        if missing > 0:
+            padding = np.zeros(missing + len(self.keys) // 4, np.int64)
+            self.keys, self.casings = np.concatenate([self.keys, padding]), np.concatenate([self.casings, padding])
+        self.casings[rows] = casings
+        self._number(rows, words)
+        if len(self._numbers) > self._max_keys:
+            self._numbers = {}
+            self._number(np.fromiter(cache.values(), np.int64, len(cache)), list(cache))
+            self._max_keys = max(self._max_keys, 2 * len(self._numbers))
+
+    def _number(self, rows: Ids, words: Sequence[str]) -> None:
+        numbers = self._numbers
+        keys = (numbers.setdefault(word.lower(), len(numbers)) for word in words)
+        self.keys[rows] = np.fromiter(keys, np.int64, len(words))

@@ -378,15 +378,25 @@ class Tagger(SentenceTagger):
         finally:
             prepared.release()
         tagged = list(sentences)
-        for position, entries in groupby(zip(windows, predictions, strict=True), lambda entry: entry[0][0]):
-            sentence, parts = sentences[position], [(window, prediction) for (_, window), prediction in entries]
-            prediction = parts[0][1] if len(parts) == 1 else stitch(parts, self.model.scheme)
+        for position, prediction in self._join_windows(windows, predictions, len(sentences)):
+            sentence = sentences[position]
             if options.precision is not None and self.model.scheme:
                 prediction = drop_unrated(prediction, self.model.scheme)
             if prediction.probabilities and (unknown := sum(span.probability is None for span in prediction.spans)):
                 notify(WindowNotice(sentence.line, len(sentence), unknown))
             tagged[position] = _add_prediction(sentence, _without_type(prediction) if self._is_untyped else prediction)
         return tagged
+
+    def _join_windows(
+        self, windows: Sequence[tuple[int, Window]], predictions: Sequence[Prediction], sentences: int
+    ) -> Iterator[tuple[int, Prediction]]:
+        """Yields the position and the prediction of each sentence that has windows."""
+        if [position for position, _ in windows] == list(range(sentences)):  # mostly, each sentence has one
+            yield from enumerate(predictions)
+            return
+        for position, entries in groupby(zip(windows, predictions, strict=True), lambda entry: entry[0][0]):
+            parts = [(window, prediction) for (_, window), prediction in entries]
+            yield position, parts[0][1] if len(parts) == 1 else stitch(parts, self.model.scheme)
 
 
 def _predict(

@@ -19,7 +19,7 @@ _CHARACTERS_PER_TOKEN = 1 << 11  # so that a passage of few tokens in much text 
 
 def passage_tokens(record: Record) -> int:
     """Returns the number of tokens that a record counts towards the size of its passage."""
-    return max(sum(map(len, record.sentences)), record.size // _CHARACTERS_PER_TOKEN)
+    return max(record.token_count, record.size // _CHARACTERS_PER_TOKEN)
 
 
 def check_tokenizer(trained: str | None, language: str) -> None:

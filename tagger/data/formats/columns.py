@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from itertools import chain
+from operator import add
 from pathlib import Path
 from typing import BinaryIO
 
@@ -326,7 +327,7 @@ def count_columns(sentence: Sentence) -> int:
 def _find_rows(sentence: Sentence) -> tuple[int, int]:
     """Returns the indices of the first row of a sentence in its lines, and of the line after its last row."""
     raw, end = sentence.raw, len(sentence.raw)
-    while end and _is_blank(raw[end - 1]):
+    while end and raw[end - 1].isspace() and _is_blank(raw[end - 1]):
         end -= 1
     return end - len(sentence), end
 
@@ -395,7 +396,7 @@ def write_new(sentence: Sentence, separator: str, *, probabilities: Sequence[flo
 
 
 def write(sentence: Sentence, layout: Layout, *, probabilities: Sequence[float] = ()) -> Iterator[str]:
-    """Returns the lines of a sentence with its tags, escaped where needed, in the tag column; the rest is unchanged.
+    """Returns the text of a sentence, in pieces, with its tags in the tag column, escaped where needed.
 
     Rows without a tag column get a new last column.
 
@@ -413,8 +414,9 @@ def write(sentence: Sentence, layout: Layout, *, probabilities: Sequence[float] 
     rows = raw[start:end]
     unsafe = escapes.LINE if "\t" in rows[0] else escapes.LINE_OR_SPACE
     tags = escapes.fields(sentence.tags, unsafe, reserved=DOCUMENT_START)
-    tagged = _tag_simple_rows(rows, token, tag, tags, probabilities)
-    if tagged is None:
+    simple = _tag_simple_rows(rows, token, tag, tags, probabilities)
+    tagged = [] if simple is None else [simple]
+    if simple is None:
         values = zip(rows, tags, _format_probabilities(probabilities, len(rows), ""), strict=True)
         numbered = enumerate(values, sentence.line or 2)
         tagged = [_tag_row(row, _text(number, row), token, tag, *rest) for number, (row, *rest) in numbered]
@@ -431,8 +433,8 @@ def _format_probabilities(probabilities: Sequence[float], row_count: int, prefix
 
 def _tag_simple_rows(
     rows: Sequence[str], token: int, tag: int | None, tags: Sequence[str], probabilities: Sequence[float]
-) -> list[str] | None:
-    """Returns the rows with tags; None if the rows are not simple and must be tagged one by one."""
+) -> str | None:
+    """Returns the text of rows with tags; None if the rows are not simple and must be tagged one by one."""
     text = "".join(rows)
     if not text.endswith("\n") or "\r" in text or text[0] in " \ufeff":
         return None
@@ -440,15 +442,21 @@ def _tag_simple_rows(
     column_count = rows[0].count(separator) + 1
     if column_count == 1 or (separator == " " and ("  " in text or " \n" in text or "\n " in text)):
         return None
-    suffixes = _format_probabilities(probabilities, len(rows), separator)
-    column = _tag_column(token, tag, column_count)
+    fields = text.replace("\n", f"\n{separator}").split(separator)[:-1]  # the last field of a row keeps its line end
+    if len(fields) != column_count * len(rows):
+        return None
+    column, last = _tag_column(token, tag, column_count), slice(column_count - 1, None, column_count)
+    ends = [f"{suffix}\n" for suffix in _format_probabilities(probabilities, len(rows), separator)]
     if column is not None and column < column_count - 1:
-        fields = zip((row[:-1].split(separator) for row in rows), tags, suffixes, strict=True)
-        return [f"{separator.join((*row[:column], value, *row[column + 1 :]))}{end}\n" for row, value, end in fields]
-    values = [value + end for value, end in zip(tags, suffixes, strict=True)] if probabilities else tags
-    if column is None:
-        return [f"{row[:-1]}{separator}{value}\n" for row, value in zip(rows, values, strict=True)]
-    return [f"{row[: row.rindex(separator)]}{separator}{value}\n" for row, value in zip(rows, values, strict=True)]
+        fields[column::column_count] = tags
+        values: Iterable[str] = [field[:-1] for field in fields[last]] if probabilities else ()
+    elif column is None:
+        values = [f"{field[:-1]}{separator}{value}" for field, value in zip(fields[last], tags, strict=True)]
+    else:
+        values = tags
+    if values:
+        fields[last] = map(add, values, ends)
+    return separator.join(fields).replace(f"\n{separator}", "\n")
 
 
 def _tag_column(token: int, tag: int | None, column_count: int) -> int | None:
