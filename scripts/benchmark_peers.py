@@ -2,12 +2,13 @@
 
     python scripts/benchmark_peers.py DATA --vectors TABLE TABLE --out DIR --json FILE
         [--recipes ner-conll2003,ner-conll2003-tiny] [--peers spacy-accuracy,flair-characters,crfsuite]
-        [--python flair-characters=/env/bin/python] [--time-factor 3] [--rounds 5]
+        [--python flair-characters=/env/bin/python] [--time-factor 3] [--rounds 5] [--ensemble RUN]
 
 DATA is a folder with train.txt, valid.txt and test.txt in columns, with spans. Each peer runs in the environment whose
 Python is given, by default that of this script; see `peers.py` for the peers and their settings. Peers read the first
 table of vectors. The first recipe sets the time limit: a peer is stopped after `--time-factor` times the training time
-of that recipe, and its best model so far counts. Models that exist in DIR are not trained again.
+of that recipe, and its best model so far counts. Models that exist in DIR are not trained again. `--ensemble` adds a
+row for the ensemble of a run of several seeds of a recipe.
 
 All models then tag the test data in turns, several times. Values of a row:
 
@@ -30,6 +31,9 @@ from pathlib import Path
 from benchmark_systems import Process, Result, describe_run
 from peers import PEERS, Tagged, f1, peer_process, predict_spans, read_documents, run_command, spans_of
 
+import tagger
+from tagger.experiments import runs
+
 PARTS = {"train": "train.txt", "dev": "valid.txt", "test": "test.txt"}
 COPIES = 10  # of the test data in the file that this toolkit tags, so that its fixed costs do not count
 
@@ -43,6 +47,8 @@ def main() -> None:
         for part, name in PARTS.items()
     }
     rows = {recipe: train_recipe(recipe, options) for recipe in options.recipes}
+    if options.ensemble:
+        rows["ensemble"] = build_ensemble(options.ensemble, options.out)
     limit = 60 * options.time_factor * rows[options.recipes[0]]["minutes"]
     for peer in options.peers:
         rows[peer] = train_peer(peer, data, limit, options)
@@ -68,6 +74,7 @@ def parse_options() -> argparse.Namespace:
     )
     parser.add_argument("--python", action="append", default=[], metavar="PEER=PYTHON", help="Python of a peer")
     parser.add_argument("--time-factor", type=float, default=3.0, help="training time of a peer, in recipes [3]")
+    parser.add_argument("--ensemble", type=Path, metavar="RUN", help="run of several seeds, as an ensemble")
     parser.add_argument("--set", dest="settings", action="append", default=[], help="override a setting of all recipes")
     parser.add_argument("--rounds", type=int, default=5, help="times that each model tags the test data [5]")
     parser.add_argument("--out", type=Path, required=True, help="directory of the models")
@@ -100,6 +107,15 @@ def train_recipe(recipe: str, options: argparse.Namespace) -> Result:
     size = sum(file.stat().st_size for file in (run / "model-best").iterdir())
     result: Result = json.loads(record.read_text())
     return result | {"megabytes": size / 1e6}
+
+
+def build_ensemble(run: Path, out: Path) -> Result:
+    """Returns the training time of all seeds of a run, one after the other, and the size of their ensemble."""
+    seeds, _ = runs.read_seeds(run)
+    results = runs.collect_results(run, seeds, None).results
+    model = tagger.ensemble([run], out / "ensemble" / "model-best").model_dir
+    size = sum(file.stat().st_size for file in model.iterdir())
+    return {"minutes": sum(result.seconds for result in results) / 60, "megabytes": size / 1e6}
 
 
 def train_peer(name: str, data: Mapping[str, object], limit: float, options: argparse.Namespace) -> Result:

@@ -5,11 +5,13 @@
 
     speed.svg         tokens per second of this toolkit, spaCy and Flair; speed.json is written by
                       `benchmark_tagging.py --json`
+    peers.svg         F1 by tokens per second and by training minutes, for our recipes and other toolkits; peers.json is
+                      written by `benchmark_peers.py --json`
     architecture.svg  words, characters and document context, the BiLSTM and the CRF; needs no results
     tagged.png        a page of tagged text; `--screenshot` takes it from an HTML page of `tagger tag`
     report.png        a page of scores and errors, from an HTML page of `tagger evaluate`
 
-The first two are drawn by default. A screenshot needs Chromium.
+The first three are drawn by default. A screenshot needs Chromium.
 """
 
 import argparse
@@ -37,6 +39,7 @@ SYSTEMS = {
     "spacy": "spaCy, CNN",
     "flair": "Flair, BiLSTM-CRF",
 }
+PEERS = {"crfsuite": "CRFsuite", "spacy-accuracy": "spaCy, CNN", "flair-characters": "Flair, BiLSTM-CRF"}
 WINDOWS = {"tagged": "680,420", "report": "1180,900"}
 BLUE, GREY, EDGE = "#2a6fbb", "#9aa3ad", "#44505c"
 
@@ -59,6 +62,25 @@ def main() -> None:
         # Matplotlib ends some lines with spaces.
         path.write_text("".join(f"{line.rstrip()}\n" for line in path.read_text().splitlines()))
         print(path)
+
+
+def draw_peers() -> Figure:
+    """Returns test F1 by tokens per second, and by minutes of training."""
+    rows = json.loads((RESULTS / "peers.json").read_text())["rows"]
+    figure = Figure(figsize=(8.4, 3.4), layout="constrained")
+    titles = {"tokens_per_second": "tokens per second on two CPU cores", "minutes": "minutes of training on a CPU core"}
+    for axes, (measure, title) in zip(figure.subplots(1, 2, sharey=True), titles.items(), strict=True):
+        for row in rows:
+            is_ours = row["system"] not in PEERS
+            axes.plot(row[measure], row["f1"], "o", color=BLUE if is_ours else GREY)
+            name = PEERS.get(row["system"], row["system"].removeprefix("ner-conll2003") or row["system"])
+            axes.annotate(name.lstrip("-"), (row[measure], row["f1"]), (0, 5), textcoords="offset points", ha="center")
+        axes.set_xscale("log")
+        axes.margins(0.2, 0.15)
+        axes.set_xlabel(title)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].set_ylabel("test F1, CoNLL-2003")
+    return figure
 
 
 def draw_speed() -> Figure:
@@ -111,6 +133,7 @@ def save_screenshot(page: Path, path: Path, size: str) -> None:
 
 
 FIGURES: dict[str, Callable[[], Figure]] = {
+    "peers": draw_peers,
     "speed": draw_speed,
     "architecture": draw_architecture,
 }

@@ -149,3 +149,16 @@ def test_every_network_computes_emissions_and_gradients(model: dict[str, object]
     )
     built.network.loss(emissions, batch.gold, batch.lengths).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in built.network.parameters() if p.numel())
+
+
+def test_a_network_on_the_device_meta_draws_no_vectors_of_casings(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        pytest.fail("on the device meta, this imports torch's compiler")
+
+    config = Config.model_validate({"model": {"casing": 3, "words": {"embedding_dim": 4}}})
+    built = models.build_model(config, SENTENCES)
+    monkeypatch.setattr(torch.nn.init, "normal_", refuse)
+    monkeypatch.setattr(torch, "randn", refuse)
+    monkeypatch.setattr(torch.Tensor, "normal_", refuse)
+    network = models.build_meta_network(config, built.tags, built.characters, words=3, frozen_words=0)
+    assert network.embedding.casing.weight.is_meta

@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tagger
+from tagger.data.word_cache import WordCache
+from tagger.data.word_encoding import encode_casing
+from tagger.tagging.cached_scorer import _RowWords
 from tests.robustness.runs import SCALE, call_measured, child, ended
 
 
@@ -23,3 +27,18 @@ def test_a_smaller_cache_gives_the_same_tags(model_path: Path) -> None:
 def test_a_cache_of_no_bytes_is_rejected(model_path: Path) -> None:
     with pytest.raises(ValueError, match="cache_bytes must be at least 1, got 0"):
         tagger.load(model_path, device="cpu", cache_bytes=0)
+
+
+def test_words_that_have_left_the_cache_do_not_take_memory() -> None:
+    cache, row_words = WordCache(4), _RowWords(6)
+    for number in range(50):
+        words = [f"w{number}", f"W{number}", "Ada", "ADA"]
+        lease, rows, new = cache.acquire(words, len(words))
+        new_rows = np.array([cache[word] for word in new])
+        row_words.add(new_rows, new, encode_casing(new), cache)
+        cache.confirm()
+        keys = row_words.keys[rows]
+        assert keys[0] == keys[1] != keys[2] == keys[3]
+        assert row_words.casings[rows].tolist() == encode_casing(words).tolist()
+        cache.release(lease)
+    assert len(row_words._numbers) <= 2 * len(cache)

@@ -12,7 +12,6 @@ from itertools import chain
 from pathlib import Path, PurePath
 from typing import BinaryIO, cast
 
-from tagger import garbage
 from tagger.choices import InputFormat
 from tagger.data import data_settings, reader, schemes
 from tagger.data.formats import FORMATS, Layout, brat
@@ -70,12 +69,12 @@ def run(tagger: Tagger, job: Job, streams: Streams, *, callback: Callback = lamb
     work = _find_work(tagger, job, streams[0])
     if job.out is None:
         _check_extra_outputs(work, {"rejects": job.rejects, "summary": job.summary}, ())
-        with StopRequest(at_once=True), garbage.search_seldom():
+        with StopRequest(at_once=True):
             return _tag_into_stream(work, streams[1], callback)
     folder = _plan_outputs(work, job.out)
     with atomic.wrap_os_errors(job.out):
         job.out.mkdir(parents=True, exist_ok=True)
-    with directories.lock(job.out, remove_lock=True), StopRequest(at_once=True) as stop, garbage.search_seldom():
+    with directories.lock(job.out, remove_lock=True), StopRequest(at_once=True) as stop:
         return _tag_into_folder(work, folder, stop, callback)
 
 
