@@ -5,7 +5,7 @@
 RUN is a run of several seeds (`tagger train RECIPE --seeds 1-6 --out RUN`); each FILE holds tagged data. For each size,
 up to `--draws` subsets of the seeds become ensembles, drawn without repetition. They share members, so that their
 standard deviation is lower than that of independent ensembles. Each row has the mean and the standard deviation of the
-F1 on each file, or of the accuracy of plain tags, and the median of the sentences tagged per second.
+scores on each file: the F1 of spans, or the accuracy of plain tags. It also has the median of the sentences per second.
 """
 
 import argparse
@@ -59,8 +59,9 @@ def measure(subsets: list[tuple[Path, ...]], files: list[Path]) -> dict[str, Any
 
 
 def summarize(values: list[float]) -> str:
-    """Returns the mean and standard deviation of scores."""
-    return f"{statistics.fmean(values):.2f} ± {statistics.pstdev(values):.2f}"
+    """Returns the mean and the sample standard deviation of scores."""
+    deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.2f}{deviation}"
 
 
 if __name__ == "__main__":

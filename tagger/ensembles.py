@@ -13,24 +13,31 @@ from tagger.nn.model import Ensemble, Network
 
 MAX_MEMBERS = 20
 """Maximum number of models of an ensemble."""
-_SHARED = "embedding.words.frozen"  # how the names of the weights start that the members have in common
+_SHARED_PREFIX = "embedding.words.frozen"
+"""Start of the names of the weights that all members share."""
+
+
+def check_count(count: int) -> None:
+    """Raises ConfigError unless so many models can form an ensemble."""
+    if not 2 <= count <= MAX_MEMBERS:
+        raise ConfigError(f"an ensemble has 2 to {MAX_MEMBERS} models, got {count}")
 
 
 def build(models: Mapping[str, TaggerModel]) -> TaggerModel:
     """Returns the ensemble of models, which is not calibrated.
 
-    The models are those of one recipe and the same data, with different seeds. The config is that of the first one.
+    The models have the same recipe, vocabularies and frozen word vectors, and different seeds. The config is that of
+    the first one. The networks become part of the ensemble.
 
     Args:
         models: the models, by the names that messages use.
 
     Raises:
-        ConfigError: there are too few or too many models, one is an ensemble or has a trained transformer, two differ
-            in more than their trained weights, or the ensemble is larger than a model may be.
+        ConfigError: there are too few or too many models; one is an ensemble or has a trained transformer; two have
+            equal weights, or differ in more than their trained weights; or the ensemble is too large.
     """
-    if not 2 <= len(models) <= MAX_MEMBERS:
-        raise ConfigError(f"an ensemble has 2 to {MAX_MEMBERS} models, got {len(models)}")
-    networks = []
+    check_count(len(models))
+    networks: dict[str, Network] = {}
     (first_name, first), *_ = models.items()
     for name, model in models.items():
         is_trained = model.transformer is not None and model.config.model.transformer.trainable
@@ -40,11 +47,15 @@ def build(models: Mapping[str, TaggerModel]) -> TaggerModel:
         if difference := _find_difference(first, model):
             advice = "expected models of one recipe and the same data, with different seeds"
             raise ConfigError(f"{name}: has other {difference} than {first_name}; {advice}")
-        networks.append(model.network)
-    for network in networks[1:]:
-        network.load_state_dict(shared_weights(networks[0]), strict=False, assign=True)
-    check_size(networks)
-    return replace(first, network=Ensemble(networks), calibration=Calibration())
+        if same := next((other for other, network in networks.items() if _are_equal(network, model.network)), None):
+            raise ConfigError(f"{name}: has the same weights as {same}; expected models with different seeds")
+        networks[name] = model.network
+    check_size([*networks.values()])
+    return replace(first, network=Ensemble([*networks.values()]), calibration=Calibration())
+
+
+def _are_equal(first: Network, second: Network) -> bool:
+    return all(map(torch.equal, first.state_dict().values(), second.state_dict().values()))
 
 
 def _find_difference(first: TaggerModel, other: TaggerModel) -> str | None:
@@ -66,24 +77,24 @@ def _find_difference(first: TaggerModel, other: TaggerModel) -> str | None:
 
 def shared_weights(network: Network) -> dict[str, Tensor]:
     """Returns the weights of a network, by name, that all members of an ensemble have in common."""
-    return {name: tensor for name, tensor in network.state_dict().items() if name.startswith(_SHARED)}
+    return {name: tensor for name, tensor in network.state_dict().items() if name.startswith(_SHARED_PREFIX)}
 
 
 def list_weights(network: Network | Ensemble) -> list[dict[str, Tensor]]:
-    """Returns the weights of each network of a model by name; those in common belong to the first only."""
-    if not isinstance(network, Ensemble):
-        return [network.state_dict()]
-    first, *further = (member.state_dict() for member in network.members)
-    return [
-        first,
-        *({name: tensor for name, tensor in weights.items() if not name.startswith(_SHARED)} for weights in further),
-    ]
+    """Returns the weights of each network of a model by name; those that all share belong to the first only."""
+    first, *further = network.members
+    return [first.state_dict(), *map(_own_weights, further)]
+
+
+def _own_weights(network: Network) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(_SHARED_PREFIX)}
 
 
 def check_size(networks: Sequence[Network]) -> None:
     """Raises ConfigError if networks, perhaps on the device meta, have more weights than a model may have."""
-    size = sum(tensor.nbytes for weights in map(Network.state_dict, networks) for tensor in weights.values())
-    size -= sum(tensor.nbytes for network in networks[1:] for tensor in shared_weights(network).values())
+    first, *further = networks
+    weights = [first.state_dict(), *map(_own_weights, further)]
+    size = sum(tensor.nbytes for each in weights for tensor in each.values())
     if size > MAX_WEIGHT_BYTES:
         raise ConfigError(
             f"the ensemble has {size >> 20} MiB of weights; at most {MAX_WEIGHT_BYTES >> 20} MiB are loaded"

@@ -90,6 +90,8 @@ MAX_PUBLISHED_BYTES = {MANIFEST: MAX_MANIFEST_BYTES, CARD: _MIB} | {
     name: size for name, size in _MAX_BYTES.items() if name not in _STATE
 }
 """The names of the files of a model that may come from the Hub, and their maximum sizes."""
+WEIGHTS = (_WEIGHTS, *_FURTHER_WEIGHTS)
+"""The names of the files with weights of a model, which have at most the size of the first one together."""
 _MAX_STATE_VALUES = 4_000_000
 _MAX_CHARACTERS = 1_200_000  # Unicode has 1,114,112 code points
 
@@ -120,7 +122,7 @@ def save(
         "chars.txt": model.characters.to_bytes(),
         "metrics.json": json_files.dump(metrics, indent=1),
     }
-    for name, weights in zip((_WEIGHTS, *_FURTHER_WEIGHTS), ensembles.list_weights(model.network), strict=False):
+    for name, weights in zip(WEIGHTS, ensembles.list_weights(model.network), strict=False):
         contents[name] = save_tensors(_to_saved(weights))
     if model.transformer is not None:
         contents |= _transformer_files(model, model.transformer, includes_weights=state is None)
@@ -363,8 +365,7 @@ def add_calibration(directory: Path, calibration: Calibration, target: Path | No
         ModelError: the model is missing or damaged.
         StorageError: the target cannot be written; an old directory stays.
     """
-    if _STATE[0] in ModelFiles(directory, _MAX_BYTES):
-        raise ConfigError(f"{directory}: is a checkpoint of a training; calibrate its model-best or a copy of a model")
+    refuse_checkpoint(directory, "calibrate its model-best or a copy of a model")
     contents = read_files(directory)
     del contents[MANIFEST]
     contents[_CALIBRATION] = json_files.dump(asdict(calibration), indent=1)
@@ -374,6 +375,16 @@ def add_calibration(directory: Path, calibration: Calibration, target: Path | No
     with atomic.wrap_os_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     _write(target, contents | {MANIFEST: build_manifest(contents)}, card)
+
+
+def refuse_checkpoint(directory: Path, advice: str) -> None:
+    """Raises ConfigError with some advice if a directory is the checkpoint of a training.
+
+    Raises:
+        ModelError: the directory is missing, or its manifest is damaged.
+    """
+    if _STATE[0] in ModelFiles(directory, _MAX_BYTES):
+        raise ConfigError(f"{directory}: is a checkpoint of a training; {advice}")
 
 
 def compute_digest(directory: Path) -> str:
@@ -427,9 +438,8 @@ def check_publishable(directory: Path) -> None:
         ConfigError: the directory is the checkpoint of a training.
         ModelError: the model is missing or damaged, or its manifest lists other files.
     """
+    refuse_checkpoint(directory, "publish its model-best")
     files = ModelFiles(directory, _MAX_BYTES)
-    if _STATE[0] in files:
-        raise ConfigError(f"{directory}: is a checkpoint of a training; publish its model-best")
     if unknown := sorted(set(files.names) - MAX_PUBLISHED_BYTES.keys()):
         raise ModelError(f"{directory}/{MANIFEST}: lists {unknown[0][:60]!r}, which is no file of a model")
 
@@ -493,7 +503,7 @@ def describe(directory: Path) -> dict[str, Any]:
         "reads": "documents" if settings.reads_documents else "single sentences",
         **({} if model.transformer is None else {"transformer": _describe_transformer(model, model.transformer)}),
         "head": settings.head.kind,
-        "parameters": sum(parameter.numel() for parameter in model.network.parameters()),
+        "parameters": sum(parameter.numel() for network in model.network.members for parameter in network.parameters()),
         "megabytes": round(sum(path.stat().st_size for path in directories.current_path(directory).iterdir()) / 1e6, 2),
         "metrics": {name: value for name, value in metrics.items() if not name.startswith("diagnostics")},
         **({} if model.calibration.is_identity else {"calibration": _describe_calibration(model.calibration)}),

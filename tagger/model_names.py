@@ -146,6 +146,9 @@ def _check_sizes(snapshot: hub.Snapshot) -> int:
         if size > limit:
             raise hub.HubError(f"its {file} is refused: it has {size} bytes, expected at most {limit}")
         total += size
+    weights = sum(snapshot.sizes.get(file) or 0 for file in model_dir.WEIGHTS)
+    if weights > model_dir.MAX_PUBLISHED_BYTES[model_dir.WEIGHTS[0]]:
+        raise hub.HubError(f"its weights are refused: they have {weights} bytes together")
     return total
 
 

@@ -1,14 +1,18 @@
 """Ensembles: the mean of the scores of several models, as one model."""
 
 import itertools
+import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import tagger
 from tagger import ensembles, experiments, model_dir, tagging
+from tagger.cli import app
 from tagger.data.sentence import Sentence
 from tagger.errors import ConfigError, ModelError
 from tagger.io import manifest
@@ -17,6 +21,7 @@ from tagger.tagging.scorer import TorchScorer
 from tests.conftest import parse_tiny_recipe, tiny_corpus
 
 SEEDS = (1, 2, 3)
+FEATURES = ("model.document_context.output_dim=4", "model.casing=2", "model.words.frozen_dtype=int8")
 TOKENS = ["Ada", "lives", "in", "Paris", ".", "Nobody"]
 VECTORS = "\n".join(f"{word} {number} 1.5 -2" for number, word in enumerate(("Ada", "Paris", "Lagos", "Accra")))
 
@@ -27,7 +32,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     (folder / "train.conll").write_text(tiny_corpus())
     (folder / "vectors.txt").write_text(VECTORS)
-    overrides = ["training.epochs=8", f"model.words.vectors=[{folder / 'vectors.txt'}]"]
+    overrides = ["training.epochs=8", *FEATURES, f"model.words.vectors=[{folder / 'vectors.txt'}]"]
     recipe = parse_tiny_recipe(folder / "train.conll", *overrides)
     return experiments.train(recipe, SEEDS, folder / "run", device="cpu").run_dir
 
@@ -78,7 +83,7 @@ def test_cached_and_pytorch_scores_agree(directory: Path) -> None:
 
 
 def test_a_run_and_its_models_give_the_same_ensemble(run: Path, directory: Path, tmp_path: Path) -> None:
-    other = tagger.ensemble(members(run), tmp_path / "model").model_dir
+    other = tagger.ensemble(members(run), tmp_path / "new" / "model").model_dir
     assert {path.name: path.read_bytes() for path in other.iterdir()} == {
         path.name: path.read_bytes() for path in directory.iterdir()
     }
@@ -120,7 +125,7 @@ def test_an_ensemble_is_described_evaluated_calibrated_and_used_like_other_model
 def test_an_ensemble_is_neither_trained_nor_exported_nor_part_of_another(
     run: Path, directory: Path, tmp_path: Path
 ) -> None:
-    recipe = parse_tiny_recipe(run.parent / "train.conll")
+    recipe = parse_tiny_recipe(run.parent / "train.conll", *FEATURES)
     with pytest.raises(ConfigError, match="is an ensemble, which can only tag"):
         experiments.train(recipe, 1, tmp_path / "new", device="cpu", init_from=directory)
     assert not (tmp_path / "new").exists()
@@ -136,8 +141,13 @@ def test_models_that_cannot_be_averaged_are_refused(run: Path, model_path: Path,
     out = tmp_path / "out"
     with pytest.raises(ConfigError, match="2 to 20 models, got 1"):
         tagger.ensemble([first], out)
-    with pytest.raises(ConfigError, match=r"is the same model as .*seed-1"):
+    with pytest.raises(ConfigError, match=r"seed-1.*: is given twice"):
         tagger.ensemble([first, second, run], out)
+    model_dir.save(model_dir.load(first)[0], tmp_path / "copy", {"calibrated": True})
+    with pytest.raises(ConfigError, match=r"copy: has the same weights as .*seed-1"):
+        tagger.ensemble([first, tmp_path / "copy"], out)
+    with pytest.raises(ConfigError, match=r"checkpoint-\d+: is a checkpoint of a training"):
+        tagger.ensemble([first, *(run / "seed-2").glob("checkpoint-*")][:2], out)
     with pytest.raises(ConfigError, match=r"has other settings in model than .*seed-1"):
         tagger.ensemble([first, model_path], out)
     model, metrics = model_dir.load(second)
@@ -149,6 +159,41 @@ def test_models_that_cannot_be_averaged_are_refused(run: Path, model_path: Path,
     with pytest.raises(ModelError, match="no such model directory"):
         tagger.ensemble([first, tmp_path / "missing"], out)
     assert not out.exists()
+
+
+@pytest.mark.parametrize("name", ["", "seed-1", "seed-1/model-best", "model-best", "new"])
+def test_no_model_is_replaced_by_its_ensemble(run: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="`out` would replace"):
+        tagger.ensemble([run], run / name)
+    with pytest.raises(ConfigError, match="`out` would replace"):
+        tagger.ensemble(members(run), run / "seed-1" / "model-best" / name)
+    assert all(path.is_dir() for path in members(run))
+
+
+def test_only_finished_seeds_of_a_run_are_used(run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    unfinished = Path(shutil.copytree(run, tmp_path / "run"))
+    (unfinished / "seed-2" / "counts.json").unlink()
+    assert len(tagger.ensemble(str(unfinished), tmp_path / "model").members) == 2
+    assert "run: 2 of 3 seeds are finished" in caplog.text
+    for seed in (1, 3):
+        (unfinished / f"seed-{seed}" / "counts.json").unlink()
+    with pytest.raises(ConfigError, match="run: no seed of the run is finished"):
+        tagger.ensemble([unfinished], tmp_path / "other")
+
+
+def test_the_command_prints_the_model(run: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["ensemble", str(run), "--out", str(tmp_path / "model"), "--json"])
+    assert json.loads(done.stdout) == {"model": str(tmp_path / "model"), "members": list(map(str, members(run)))}
+    failed = CliRunner().invoke(app, ["ensemble", str(run / "seed-1" / "model-best"), "--out", str(tmp_path / "other")])
+    assert failed.exit_code == 2
+    assert "an ensemble has 2 to 20 models, got 1" in failed.stderr
+
+
+def test_a_move_to_another_device_keeps_the_frozen_vectors_once(directory: Path) -> None:
+    network = model_dir.load(directory)[0].network
+    network._apply(torch.Tensor.clone)  # as a move to a GPU does
+    assert len({id(member.embedding.words.frozen) for member in network.members}) == 1
+    assert len({id(member.embedding.words.weight) for member in network.members}) == len(SEEDS)
 
 
 def test_an_ensemble_is_no_larger_than_a_model_may_be(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,18 @@
 """The Python API of `tagger ensemble`."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tagger import ensembles, model_card, model_dir, model_names, streams
 from tagger.errors import ConfigError
 from tagger.experiments import runs
+from tagger.io import atomic
 from tagger.model import TaggerModel
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,33 +47,53 @@ def ensemble(models: Sequence[str | Path], out: str | Path) -> EnsembleResult:
         out: the directory of the new model, which is not calibrated.
 
     Raises:
-        ConfigError: the models cannot be averaged, or one is given twice.
+        ConfigError: the models cannot be averaged, one is given twice or is a checkpoint, a run has no finished seed,
+            or `out` is in one of the models or runs, or holds one.
         ModelError: a model is missing or damaged.
         StorageError: `out` cannot be written, or is not a model.
     """
     target = Path(out)
+    models = [models] if isinstance(models, str | Path) else models
+    directories = [directory for model in models for directory in _find(model)]
+    for source in (*directories, *(Path(model) for model in models if model_names.parse(model) is None)):
+        _check_apart(target, source)
+    ensembles.check_count(len(directories))
     model_dir.check_target(target)
-    loaded: dict[Path, tuple[TaggerModel, model_dir.Metrics]] = {}
-    transformer = None
-    members: dict[str, Path] = {}  # by digest
-    for directory in (directory for model in models for directory in _find(model)):
-        loaded[directory] = model_dir.load(directory, transformer=transformer)
-        transformer = transformer or loaded[directory][0].transformer  # is read once
-        digest = model_dir.compute_digest(directory)
-        if digest in members:
-            raise ConfigError(f"{directory}: is the same model as {members[digest]}; expected different seeds")
-        members[digest] = directory
-    merged = ensembles.build({str(path): model for path, (model, _) in loaded.items()})
-    metrics = {"members": [metrics for _, metrics in loaded.values()]}
-    model_dir.save(merged, target, metrics, card=model_card.build(merged))
-    return EnsembleResult(target, tuple(loaded))
+    loaded: dict[str, TaggerModel] = {}
+    metrics: list[model_dir.Metrics] = []
+    for directory in directories:
+        model_dir.refuse_checkpoint(directory, "use the model-best of its run")
+        model, values = model_dir.load(directory)
+        if loaded and model.transformer is not None:
+            shared = next(iter(loaded.values())).transformer
+            is_same = shared is not None and shared.origin.digest == model.transformer.origin.digest
+            model = replace(model, transformer=shared) if is_same else model  # keeps one copy in memory
+        if str(directory) in loaded:
+            raise ConfigError(f"{directory}: is given twice; expected models with different seeds")
+        loaded[str(directory)] = model
+        metrics.append({name: value for name, value in values.items() if not name.startswith("diagnostics")})
+    merged = ensembles.build(loaded)
+    with atomic.wrap_os_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    model_dir.save(merged, target, {"members": metrics}, card=model_card.build(merged))
+    return EnsembleResult(target, tuple(directories))
 
 
-def _find(model: str | Path) -> Iterator[Path]:
-    """Yields the directory of a model, or of the best model of each finished seed of a run."""
-    if model_names.parse(model) is None and runs.has_seed_dirs(Path(model)):
-        seeds, init_from = runs.read_seeds(Path(model))
-        for result in runs.collect_results(Path(model), seeds, init_from).results:
-            yield result.model_dir
-    else:
-        yield model_names.find(model)
+def _find(model: str | Path) -> list[Path]:
+    """Returns the directory of a model, or those of the best models of the finished seeds of a run."""
+    if model_names.parse(model) is not None or not runs.has_seed_dirs(Path(model)):
+        return [model_names.find(model)]
+    seeds, init_from = runs.read_seeds(Path(model))
+    results = runs.collect_results(Path(model), seeds, init_from).results
+    if not results:
+        raise ConfigError(f"{model}: no seed of the run is finished")
+    if len(results) < len(seeds):
+        log.warning("%s: %d of %d seeds are finished; the ensemble has these", model, len(results), len(seeds))
+    return [result.model_dir for result in results]
+
+
+def _check_apart(target: Path, source: Path) -> None:
+    """Raises ConfigError if writing the target would change a source."""
+    first, second = target.resolve(), source.resolve()
+    if first.is_relative_to(second) or second.is_relative_to(first):
+        raise ConfigError(f"{target}: `out` would replace {source} or a part of it; choose another directory")

@@ -22,8 +22,8 @@ def ensemble(
 ) -> None:
     """Build one model that averages the scores of several.
 
-    The new model usually has a higher F1 than each of them. Its size and its time for tagging are the sums of theirs.
-    For the models of a run of several seeds (`tagger train RECIPE --seeds 1,2,3 --out RUN`), give RUN.
+    The new model usually has a higher F1 than each of them. Its size and its time for tagging are at most the sums of
+    theirs. For the models of a run of several seeds (`tagger train RECIPE --seeds 1,2,3 --out RUN`), give RUN.
     """
     from tagger.api import ensemble as api
 

@@ -86,7 +86,7 @@ def find_occurrences(lengths: Ids, passages: Ids, keys: Ids, words: Ids, casings
     Args:
         lengths: (S,) tokens per sentence.
         passages: (S,) passage number of each sentence.
-        keys: (N,) number of each token's lower-cased word, from `word_encoding.number_keys`.
+        keys: (N,) number of each token's lower-cased word, such as that of `word_encoding.number_keys`.
         words: (N,) id of each token's word vector, or any other positive number that identifies the word.
         casings: (N,) casing id of each token.
     """

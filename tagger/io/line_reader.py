@@ -5,7 +5,7 @@ import lzma
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO, RawIOBase, StringIO
 from itertools import chain, count
@@ -53,7 +53,7 @@ class BlockEnd(str):
     __slots__ = ()
 
 
-class Run(NamedTuple):
+class LineRun(NamedTuple):
     """Consecutive lines of a source with their line ends, and the number of the first one."""
 
     first: int
@@ -168,7 +168,7 @@ def read_lines(
     )
 
 
-def number_lines(runs: Iterable[Run]) -> Iterator[tuple[int, str]]:
+def number_lines(runs: Iterable[LineRun]) -> Iterator[tuple[int, str]]:
     """Yields the lines of runs with their numbers."""
     return chain.from_iterable(zip(count(run.first), run.lines) for run in runs)
 
@@ -181,30 +181,39 @@ def read_runs(
     first: int = 1,
     max_record_bytes: int = MAX_RECORD_BYTES,
     decompress: bool = True,
-) -> Iterator[Run]:
+) -> Iterator[LineRun]:
     """Yields the lines of `read_lines` in runs, each as soon as it arrives; arguments and errors are the same.
 
     A line that `reject` returns is a run by itself.
     """
     name = name or _source_name(source)
     opened = open_decompressed(source, name, decompress=decompress and first == 1)
+    return chain.from_iterable(_read_checked(opened, name, reject, first, max_record_bytes))
+
+
+def _read_checked(
+    opened: AbstractContextManager["BufferedReader[ChunkStream]"],
+    name: str,
+    reject: RejectLine | None,
+    first: int,
+    limit: int,
+) -> Iterator[Iterable[LineRun]]:
     number = first
     try:
         with opened as stream:
-            for block in _read_blocks(stream, max_record_bytes):
+            for block in _read_blocks(stream, limit):
                 text = _decode(block)
-                if text is None:
-                    yield from _check_lines(block, number, name, reject, max_record_bytes)
-                else:
-                    yield Run(number, _split_lines(text))
+                yield (
+                    _check_lines(block, number, name, reject, limit)
+                    if text is None
+                    else [LineRun(number, _split_lines(text))]
+                )
                 number += block.data.count(b"\n")
     except CorruptError as error:
         if number == first:
             raise
         raise CorruptError(f"{error}; the lines before it, up to {number - 1}, are not reliable either") from error
-    except _LineError:
-        raise
-    except DataError as error:  # of the stream
+    except DataError as error:  # of the stream; faults of lines are raised when the caller takes the line
         raise TruncatedError(str(error), number - 1) from error
 
 
@@ -238,16 +247,7 @@ def _split_lines(text: str) -> list[str]:
     return lines if len(lines) == text.count("\n") else list(StringIO(text, newline="\n"))
 
 
-class _LineError(DataError):
-    """A fault of a line, not of the stream."""
-
-
-def _check_lines(block: _Block, first: int, name: str, reject: RejectLine | None, limit: int) -> Iterator[Run]:
-    """Yields the lines of a block that has a fault.
-
-    Raises:
-        _LineError: without `reject`, at the line with the fault.
-    """
+def _check_lines(block: _Block, first: int, name: str, reject: RejectLine | None, limit: int) -> Iterator[LineRun]:
     for number, raw in enumerate(BytesIO(block.data), first):
         fault = _find_fault(raw, number)
         if block.first_is_long and number == first:
@@ -255,11 +255,11 @@ def _check_lines(block: _Block, first: int, name: str, reject: RejectLine | None
             raw = raw[:MAX_REJECT_BYTES] + b"\n" * raw.endswith(b"\n")
         text = None if fault else raw.decode()
         if fault and reject is None:
-            raise _LineError(f"{name}:{number}: {fault}")
+            raise DataError(f"{name}:{number}: {fault}")
         if fault and reject is not None:
             text = reject(f"{name}:{number}: {fault}", number, raw.decode(errors="surrogateescape"))
         if text is not None:
-            yield Run(number, [text])
+            yield LineRun(number, [text])
 
 
 def _find_fault(raw: bytes, number: int) -> str | None:

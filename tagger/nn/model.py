@@ -3,7 +3,7 @@
 Shapes in this module: B sentences, T tokens in the longest one, K tags.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 
 import torch
@@ -78,7 +78,8 @@ class Ensemble(nn.Module):
     of theirs, so that tags and probabilities are as exact as those of one network.
 
     Args:
-        networks: networks with equal settings, vocabularies and tags, which do not train a transformer.
+        networks: networks with equal settings, vocabularies, tags and frozen word vectors, which do not train a
+            transformer. They become part of the ensemble and share the frozen vectors.
     """
 
     def __init__(self, networks: Sequence[Network]) -> None:
@@ -86,13 +87,26 @@ class Ensemble(nn.Module):
         self.networks = nn.ModuleList(networks)
         for number, network in enumerate(networks):
             if network.embedding.transformer is not None:
-                network.embedding.transformer.member = number
+                network.embedding.transformer.member_index = number
         self.head = deepcopy(networks[0].head)
         with torch.no_grad():
             for mean, *values in zip(
                 self.head.parameters(), *(network.head.parameters() for network in networks), strict=True
             ):
                 mean.copy_(torch.stack(values).mean(0))
+        self._share_frozen_vectors()
+
+    def _share_frozen_vectors(self) -> None:
+        first, *further = (network.embedding.words for network in self.members)
+        for words in further:
+            if first is not None and words is not None:
+                words.frozen, words.frozen_steps = first.frozen, first.frozen_steps
+                words.frozen_centroids = first.frozen_centroids
+
+    def _apply(self, fn: Callable[..., Tensor], recurse: bool = True) -> "Ensemble":
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._share_frozen_vectors()  # a move to another device copies them for each network
+        return self
 
     @property
     def members(self) -> list[Network]:

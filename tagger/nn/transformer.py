@@ -139,10 +139,11 @@ class TransformerFeatures(nn.Module):
         reader: computes the hidden states, so that the transformer is trained too; None if the inputs hold them.
 
     Attributes:
-        member: the number of the network in an ensemble, whose inputs have the features of all networks side by side.
+        member_index: the index of the network in an ensemble, whose inputs have the features of all networks side by
+            side.
     """
 
-    member = 0
+    member_index = 0
 
     def __init__(
         self,
@@ -169,7 +170,7 @@ class TransformerFeatures(nn.Module):
     def forward(self, inputs: TransformerInputs) -> Tensor:
         """Returns the features (N, P) of the tokens."""
         if inputs.features is not None:
-            return inputs.features[:, self.member * self.output_dim :][:, : self.output_dim]
+            return inputs.features[:, self.member_index * self.output_dim :][:, : self.output_dim]
         if inputs.hidden_states is not None:
             return self.combine(inputs.hidden_states)
         if self.reader is None or inputs.subwords is None:

@@ -21,6 +21,7 @@ from tagger.tagging.transformer_runner import TransformerRunner
 CACHE_BYTES = 2**28
 """Default size of the word cache. Sentences that are being tagged may take more."""
 _WORD_BYTES = 200  # of a word's string and its entry in the cache
+_KEY_BYTES = 200  # of its lower-cased form in `_RowWords`
 _RESERVED_ROWS = 2**15  # beyond the capacity, so that the table is seldom copied to a larger one
 
 
@@ -47,10 +48,11 @@ class CachedScorer:
         self._scorer = MeanScorer(model.network.members)
         self._transformer = transformer.without_cache() if transformer else None
         self._uses_context = model.network.embedding.document_context is not None
-        capacity = max(1, (cache_bytes or CACHE_BYTES) // (self._scorer.row_bytes + _WORD_BYTES))
+        word_bytes = _WORD_BYTES + _KEY_BYTES * self._uses_context
+        capacity = max(1, (cache_bytes or CACHE_BYTES) // (self._scorer.row_bytes + word_bytes))
         self.cache = WordCache(capacity)
         self._reserved_rows = capacity + _RESERVED_ROWS
-        self._row_words = _RowWords(self._reserved_rows)
+        self._row_words = _RowWords(self._reserved_rows) if self._uses_context else None
         self._scorer.reserve(self._reserved_rows)  # unused rows take no physical memory
         self._retained: list[tuple[Ids, EncodedWords]] | None = None  # rows and words, in the order of adding
         self._lock = threading.Lock()  # guards the cache
@@ -74,7 +76,7 @@ class CachedScorer:
             lease, rows, new = self.cache.acquire(chain.from_iterable(sentences), int(lengths.sum()))
             try:
                 self._add(new)
-                keys, casings = self._row_words.keys[rows], self._row_words.casings[rows]
+                keys, casings = self._row_words.read(rows) if self._row_words else (rows, rows)
             except BaseException:
                 self.cache.release(lease)
                 raise
@@ -152,7 +154,8 @@ class CachedScorer:
             self._scorer.reserve(self.cache.row_count)
             rows, encoded = self._encode(words)
             self._scorer.add(rows, *encoded)
-            self._row_words.add(rows, words, encoded.casing, self.cache)
+            if self._row_words is not None:
+                self._row_words.add(rows, words, encoded.casing, self.cache)
             if self._retained is not None:
                 self._retained.append((rows, encoded))
         self.cache.confirm()
@@ -173,6 +176,10 @@ class _RowWords:
         self.keys, self.casings = np.zeros(0, np.int64), np.zeros(0, np.int64)
         self._numbers: dict[str, int] = {}  # by lower-cased word
         self._max_keys = max_keys
+
+    def read(self, rows: Ids) -> tuple[Ids, Ids]:
+        """Returns the keys and the casings of rows."""
+        return self.keys[rows], self.casings[rows]
 
     def add(self, rows: Ids, words: Sequence[str], casings: Ids, cache: Mapping[str, int]) -> None:
         """Adds words to rows (U,), given their casing ids (U,) and the rows of all words in the cache."""

@@ -17,9 +17,10 @@ _CHARACTER_TABLE_BYTES = 2**28  # 20,000 characters, 100 features and a kernel s
 
 def can_cache(model: TaggerModel, device: torch.device) -> bool:
     """Returns whether the cached scorer supports a model and device; its scores do not depend on the batch."""
-    network = model.network.members[0]
-    is_float32 = all(weight.dtype == torch.float32 for weight in network.parameters())
-    is_small = _character_table_bytes(network.embedding.characters) <= _CHARACTER_TABLE_BYTES
+    network, *further = model.network.members
+    is_float32 = all(weight.dtype == torch.float32 for weight in model.network.parameters())
+    table_bytes = _character_table_bytes(network.embedding.characters) * (1 + len(further))
+    is_small = table_bytes <= _CHARACTER_TABLE_BYTES
     is_recurrent = len(network.encoder.layers) > 0 and network.encoder.attention is None
     return device.type == "cpu" and is_float32 and is_small and is_recurrent
 

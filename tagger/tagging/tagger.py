@@ -388,10 +388,10 @@ class Tagger(SentenceTagger):
         return tagged
 
     def _join_windows(
-        self, windows: Sequence[tuple[int, Window]], predictions: Sequence[Prediction], sentences: int
+        self, windows: Sequence[tuple[int, Window]], predictions: Sequence[Prediction], sentence_count: int
     ) -> Iterator[tuple[int, Prediction]]:
         """Yields the position and the prediction of each sentence that has windows."""
-        if [position for position, _ in windows] == list(range(sentences)):  # mostly, each sentence has one
+        if [position for position, _ in windows] == list(range(sentence_count)):  # mostly, each sentence has one
             yield from enumerate(predictions)
             return
         for position, entries in groupby(zip(windows, predictions, strict=True), lambda entry: entry[0][0]):

@@ -37,7 +37,7 @@ class TransformerRunner:
     ) -> None:
         pretrained = model.transformer
         members = [network.embedding.transformer for network in model.network.members]
-        if pretrained is None:
+        if pretrained is None or None in members:
             raise ValueError("the model has no transformer")
         # Copies, because a training may change the mode of the network at any time.
         self._features = [copy_with_same_weights(features).eval() for features in members if features is not None]

@@ -11,7 +11,7 @@ from tagger.data.formats import blocks
 from tagger.data.formats.blocks import Block
 from tagger.errors import DataError, TruncatedError
 from tagger.io import line_reader
-from tagger.io.line_reader import BlockEnd, Run, Unreadable
+from tagger.io.line_reader import BlockEnd, LineRun, Unreadable
 
 LINES = ("a O\n", "b\n", "\n", " \t\n", "\x0b\n", "\ufeff\n", "word " * 9 + "\n", "é" * 30 + "\n", "c\r\n")
 
@@ -20,10 +20,10 @@ def is_blank(line: str) -> bool:
     return not line.strip(" \t\r\n")
 
 
-def split(runs: list[Run], error: DataError | None = None, limit: int = 100) -> tuple[list[Block], str]:
+def split(runs: list[LineRun], error: DataError | None = None, limit: int = 100) -> tuple[list[Block], str]:
     """Returns the blocks, and the message of the error that ends them."""
 
-    def read() -> Iterator[Run]:
+    def read() -> Iterator[LineRun]:
         yield from runs
         if error is not None:
             raise error
@@ -50,10 +50,10 @@ def test_blocks_do_not_depend_on_runs(seed: int) -> None:
     generator = random.Random(seed)
     lines = draw_lines(generator)
     error = generator.choice([None, TruncatedError("x: cut", len(lines)), DataError("x: fault")])
-    single = split([Run(number, [line]) for number, line in enumerate(lines, 1)], error)
+    single = split([LineRun(number, [line]) for number, line in enumerate(lines, 1)], error)
     cuts = sorted({0, len(lines), *generator.choices(range(len(lines)), k=4)})
-    runs = [Run(start + 1, lines[start:end]) for start, end in itertools.pairwise(cuts)]
-    for found in (split([Run(1, lines)], error), split(runs, error)):
+    runs = [LineRun(start + 1, lines[start:end]) for start, end in itertools.pairwise(cuts)]
+    for found in (split([LineRun(1, lines)], error), split(runs, error)):
         assert [repr(block) for block in found[0]] == [repr(block) for block in single[0]]
         assert found[1] == single[1]
 
@@ -61,7 +61,7 @@ def test_blocks_do_not_depend_on_runs(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_blocks_hold_all_lines_in_order(seed: int) -> None:
     lines = draw_lines(random.Random(seed))
-    found, _ = split([Run(1, lines)], limit=10_000)
+    found, _ = split([LineRun(1, lines)], limit=10_000)
     assert [line for block in found for line in block.raw] == lines
     number = 1
     for block in found:
@@ -73,7 +73,7 @@ def test_blocks_hold_all_lines_in_order(seed: int) -> None:
 
 def test_a_block_over_the_limit_is_cut_and_its_rest_is_skipped() -> None:
     rows = ["a O\n"] * 30
-    found, _ = split([Run(1, [*rows, "\n", "b O\n"])])
+    found, _ = split([LineRun(1, [*rows, "\n", "b O\n"])])
     assert [(block.first, len(block.lines), bool(block.size_fault)) for block in found] == [
         (1, 26, True),
         (32, 1, False),
@@ -86,6 +86,6 @@ def test_runs_have_the_lines_of_the_source() -> None:
     assert [len(run.lines) for run in runs] == [1] * 6  # a block with a fault is yielded line by line
     assert [run.first for run in runs] == [1, 2, 3, 4, 5, 6]
     whole = list(line_reader.read_runs(BytesIO(b"a O\n\nb\x0c O\nc O"), "x"))
-    assert whole[0] == Run(1, ["a O\n", "\n", "b\x0c O\n"])
+    assert whole[0] == LineRun(1, ["a O\n", "\n", "b\x0c O\n"])
     with pytest.raises(DataError, match="x:4: byte 1 is 0xff"):
         list(line_reader.read_runs(BytesIO(data), "x"))

@@ -10,7 +10,7 @@ from tagger.data.formats import Layout, conllu
 from tagger.data.sentence import Reject, Sentence
 from tagger.errors import ConfigError, DataError
 from tagger.io import line_reader
-from tagger.io.line_reader import Run
+from tagger.io.line_reader import LineRun
 from tests.robustness.runs import SCALE
 
 FILE = """\
@@ -215,13 +215,13 @@ MISPLACED = "1\ta\t_\t_\t_\t_\t_\t_\t_\tname=B-X\n2\tb\t_\t_\t_\t_\t_\t_\t_\tSpa
 
 @pytest.mark.parametrize("tagged", [True, False])
 def test_an_item_of_misc_after_a_space_is_an_error_with_file_and_line(tagged: bool) -> None:
-    runs = [Run(1, MISPLACED.splitlines(keepends=True))]
+    runs = [LineRun(1, MISPLACED.splitlines(keepends=True))]
     with pytest.raises(DataError, match=r"x\.conllu:2: expected \| between the items of MISC, found a space"):
         list(conllu.read(runs, "x.conllu", "misc:name", tagged=tagged))
 
 
 def test_an_item_of_misc_after_a_space_is_no_error_for_other_fields() -> None:
-    runs = [Run(1, MISPLACED.splitlines(keepends=True))]
+    runs = [LineRun(1, MISPLACED.splitlines(keepends=True))]
     assert len(list(conllu.read(runs, "x.conllu", "xpos", tagged=True))) == 1
     assert len(list(conllu.read(runs, "x.conllu", "misc:me", tagged=True))) == 1
 
@@ -230,5 +230,5 @@ def test_an_item_of_misc_after_a_space_is_no_error_for_other_fields() -> None:
 def test_tags_with_bars_spaces_and_equals_signs_are_read_back(tag: str) -> None:
     tags = ("B-a|b c", "I-x=y", "B-\u2009", r"B-\d", "O")
     written = "".join(conllu.write_new(Sentence(tags, tags=tags), tag, [False] * len(tags)))
-    runs = [Run(1, written.splitlines(keepends=True))]
+    runs = [LineRun(1, written.splitlines(keepends=True))]
     assert [one.tags for one in conllu.read(runs, "x", tag, tagged=True)] == [tags]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from tagger.data.sentence import Reject
 from tagger.errors import DataError, TruncatedError
 from tagger.io import line_reader
-from tagger.io.line_reader import BlockEnd, Run, Unreadable
+from tagger.io.line_reader import BlockEnd, LineRun, Unreadable
 
 _MAX_BLANK = 1 << 16  # characters of blank lines in one block
 
@@ -55,7 +55,7 @@ class Block(NamedTuple):
 
 
 def split(
-    source: Iterable[Run],
+    source: Iterable[LineRun],
     is_blank: Callable[[str], bool],
     name: str,
     max_record_bytes: int = line_reader.MAX_RECORD_BYTES,
@@ -132,15 +132,15 @@ class _Splitter:
         self.lines += lines
         self._size += sum(map(len, lines))
         if self._size > self._unchecked_size:
-            sizes = map(_count_bytes, self.lines)
-            end = next((index for index, size in enumerate(accumulate(sizes), 1) if size > self.limit), None)
-            if end is not None:
+            sizes = list(accumulate(map(_count_bytes, self.lines)))
+            if sizes[-1] > self.limit:
+                end = next(index for index, size in enumerate(sizes, 1) if size > self.limit)
                 fault = _size_fault(self.name, self.first, self.limit)
                 yield Block(self.first, _truncate(self.lines[:end]), [], size_fault=fault)
                 self.take()
                 self._is_skipping = True
             else:
-                self._unchecked_size = self._size + (self.limit - sum(map(_count_bytes, self.lines))) // 4
+                self._unchecked_size = self._size + (self.limit - sizes[-1]) // 4
 
     def add_blank(self, number: int, line: str) -> Iterator[Block]:
         """Adds a blank line; yields the block if it ends it at once, or has many blank lines."""
@@ -157,10 +157,10 @@ class _Splitter:
 
 def _find_blank_lines(lines: Sequence[str], is_blank: Callable[[str], bool], *, has_mark: bool) -> list[int]:
     """Returns the indices of blank lines; the first line may start with a byte-order mark if `has_mark`."""
-    white = [index for index, line in enumerate(lines) if line.isspace()]
+    white_lines = [index for index, line in enumerate(lines) if line.isspace()]
     if has_mark and lines[0].startswith("\ufeff"):
-        white.insert(0, 0)
-    return [index for index in white if _is_end(lines[index], is_blank, first=has_mark and not index)]
+        white_lines.insert(0, 0)
+    return [index for index in white_lines if _is_end(lines[index], is_blank, first=has_mark and not index)]
 
 
 def _count_bytes(line: str) -> int:

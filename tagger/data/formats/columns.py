@@ -19,7 +19,7 @@ from tagger.data.formats.writing import Sink, TextSink, WriteOptions, conll_sink
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import ConfigError, DataError, TruncatedError
 from tagger.io import line_reader
-from tagger.io.line_reader import Run
+from tagger.io.line_reader import LineRun
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def read_tagged(source: Path | BinaryIO, options: ReadOptions, *, tagged: bool =
 
 
 def read(
-    source: Iterable[Run],
+    source: Iterable[LineRun],
     name: str,
     layout: Layout,
     *,
@@ -443,9 +443,9 @@ def _tag_simple_rows(
     if column_count == 1 or (separator == " " and ("  " in text or " \n" in text or "\n " in text)):
         return None
     fields = text.replace("\n", f"\n{separator}").split(separator)[:-1]  # the last field of a row keeps its line end
-    if len(fields) != column_count * len(rows):
-        return None
     column, last = _tag_column(token, tag, column_count), slice(column_count - 1, None, column_count)
+    if len(fields) != column_count * len(rows) or "".join(fields[last]).count("\n") != len(rows):
+        return None
     ends = [f"{suffix}\n" for suffix in _format_probabilities(probabilities, len(rows), separator)]
     if column is not None and column < column_count - 1:
         fields[column::column_count] = tags

@@ -13,7 +13,7 @@ from tagger.data.formats.writing import Sink, TextSink, WriteOptions, sentence_p
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import ConfigError, DataError
 from tagger.io import line_reader
-from tagger.io.line_reader import Run
+from tagger.io.line_reader import LineRun
 
 _COLUMN_COUNT, _FORM, _MISC = 10, 1, 9
 _TAG_COLUMNS = {"upos": 3, "xpos": 4}
@@ -53,7 +53,7 @@ def read_tagged(source: Path | BinaryIO, options: ReadOptions, *, tagged: bool =
 
 
 def read(
-    source: Iterable[Run],
+    source: Iterable[LineRun],
     name: str,
     tag: str,
     *,
@@ -79,7 +79,7 @@ def read(
 
 
 def records(
-    source: Iterable[Run],
+    source: Iterable[LineRun],
     name: str,
     tag: str,
     *,
@@ -97,7 +97,7 @@ def records(
 
 
 def _read(
-    source: Iterable[Run],
+    source: Iterable[LineRun],
     name: str,
     tag: str,
     *,

@@ -11,7 +11,7 @@ from tagger.data.notices import Notices
 from tagger.data.sentence import Record, Reject, Sentence
 from tagger.errors import DataError
 from tagger.io import line_reader
-from tagger.io.line_reader import Run
+from tagger.io.line_reader import LineRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class ReadOptions:
             source, self.name, refuse if reject else None, first=self.first, max_record_bytes=self.max_record_bytes
         )
 
-    def runs_of_blocks(self, source: Path | BinaryIO) -> Iterator[Run]:
+    def runs_of_blocks(self, source: Path | BinaryIO) -> Iterator[LineRun]:
         """Yields the lines of a source in runs; those that cannot be read are `Unreadable`, unless they raise."""
         refuse = line_reader.Unreadable if self.reject else None
         runs = line_reader.read_runs(source, self.name, refuse, max_record_bytes=self.max_record_bytes)
@@ -118,7 +118,7 @@ class ReadOptions:
         return line_reader.number_lines(self.runs_of_blocks(source))
 
 
-def _end_blocks(run: Run) -> Run:
+def _end_blocks(run: LineRun) -> LineRun:
     return run._replace(lines=[line if line.strip() else line_reader.BlockEnd(line) for line in run.lines])
 
 
