@@ -43,7 +43,7 @@ class Toolkit:
 
         loaded = tagging.load(model, device=device)
         self.ready: Result = {"value": time.perf_counter() - imported, "import_torch": imported - start}
-        weights = loaded.model.network.encoder.named_parameters()
+        weights = loaded.model.network.members[0].encoder.named_parameters()
         self.ready["shapes"] = [list(reversed(weight.shape)) for name, weight in weights if "weight_hh" in name]
         self._model, self._run = Path(model), engine.run
         self._make_tagger = partial(tagging.Tagger, loaded.model, torch.device(loaded.device))
