@@ -83,17 +83,17 @@ def shared_weights(network: Network) -> dict[str, Tensor]:
 def list_weights(network: Network | Ensemble) -> list[dict[str, Tensor]]:
     """Returns the weights of each network of a model by name; those that all share belong to the first only."""
     first, *further = network.members
-    return [first.state_dict(), *map(_own_weights, further)]
+    return [first.state_dict(), *map(_unshared_weights, further)]
 
 
-def _own_weights(network: Network) -> dict[str, Tensor]:
+def _unshared_weights(network: Network) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(_SHARED_PREFIX)}
 
 
 def check_size(networks: Sequence[Network]) -> None:
     """Raises ConfigError if networks, perhaps on the device meta, have more weights than a model may have."""
     first, *further = networks
-    weights = [first.state_dict(), *map(_own_weights, further)]
+    weights = [first.state_dict(), *map(_unshared_weights, further)]
     size = sum(tensor.nbytes for each in weights for tensor in each.values())
     if size > MAX_WEIGHT_BYTES:
         raise ConfigError(

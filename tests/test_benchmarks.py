@@ -223,7 +223,7 @@ def test_figures_are_drawn_from_the_committed_results(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="figures are not tested: matplotlib is not installed")
     done = run_script("scripts/figures.py", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
-    names = {"architecture.svg", "speed.svg"}
+    names = {"architecture.svg", "peers.svg", "speed.svg"}
     assert {path.name for path in tmp_path.iterdir()} == names
     for name in names:
         assert (tmp_path / name).read_text().startswith("<?xml")

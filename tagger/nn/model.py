@@ -94,9 +94,9 @@ class Ensemble(nn.Module):
                 self.head.parameters(), *(network.head.parameters() for network in networks), strict=True
             ):
                 mean.copy_(torch.stack(values).mean(0))
-        self._share_frozen_vectors()
+        self._tie_frozen_vectors()
 
-    def _share_frozen_vectors(self) -> None:
+    def _tie_frozen_vectors(self) -> None:
         first, *further = (network.embedding.words for network in self.members)
         for words in further:
             if first is not None and words is not None:
@@ -105,7 +105,7 @@ class Ensemble(nn.Module):
 
     def _apply(self, fn: Callable[..., Tensor], recurse: bool = True) -> "Ensemble":
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._share_frozen_vectors()  # a move to another device copies them for each network
+        self._tie_frozen_vectors()  # a move to another device copies them for each network
         return self
 
     @property
