@@ -1,6 +1,7 @@
 """The Python API of `tagger ensemble`."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,6 +59,8 @@ def ensemble(models: Sequence[str | Path], out: str | Path) -> EnsembleResult:
     for source in (*directories, *(Path(model) for model in models if model_names.parse(model) is None)):
         _check_apart(target, source)
     ensembles.check_count(len(directories))
+    if repeated := [path for path, count in Counter(directories).items() if count > 1]:
+        raise ConfigError(f"{repeated[0]}: is given twice; expected models with different seeds")
     model_dir.check_target(target)
     loaded: dict[str, TaggerModel] = {}
     metrics: list[model_dir.Metrics] = []
@@ -68,8 +71,6 @@ def ensemble(models: Sequence[str | Path], out: str | Path) -> EnsembleResult:
             shared = next(iter(loaded.values())).transformer
             is_same = shared is not None and shared.origin.digest == model.transformer.origin.digest
             model = replace(model, transformer=shared) if is_same else model  # keeps one copy in memory
-        if str(directory) in loaded:
-            raise ConfigError(f"{directory}: is given twice; expected models with different seeds")
         loaded[str(directory)] = model
         metrics.append({name: value for name, value in values.items() if not name.startswith("diagnostics")})
     merged = ensembles.build(loaded)

@@ -48,9 +48,12 @@ def encode_casing(words: Collection[str]) -> Ids:
     return _to_array(map(casing, words), len(words))
 
 
-def number_keys(words: Collection[str]) -> Ids:
-    """Returns numbers (U,) that are equal for words that share document context, which ignores case."""
-    numbers: dict[str, int] = {}
+def number_keys(words: Collection[str], known: dict[str, int] | None = None) -> Ids:
+    """Returns numbers (U,) that are equal for words that share document context, which ignores case.
+
+    `known` has the numbers of earlier words, lower-cased; new words are added to it.
+    """
+    numbers = {} if known is None else known
     return _to_array((numbers.setdefault(word.lower(), len(numbers)) for word in words), len(words))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from tagger.data.document_context import OccurrenceIndex, find_occurrences
 from tagger.data.word_arrays import token_indices
 from tagger.data.word_cache import Ids, WordCache
-from tagger.data.word_encoding import EncodedWords, encode_words
+from tagger.data.word_encoding import EncodedWords, encode_words, number_keys
 from tagger.model import TaggerModel
 from tagger.nn.kernels.scorer import MeanScorer
 from tagger.tagging import forking
@@ -188,13 +188,8 @@ class _RowWords:
             padding = np.zeros(missing + len(self.keys) // 4, np.int64)
             self.keys, self.casings = np.concatenate([self.keys, padding]), np.concatenate([self.casings, padding])
         self.casings[rows] = casings
-        self._number(rows, words)
+        self.keys[rows] = number_keys(words, self._numbers)
         if len(self._numbers) > self._max_keys:
             self._numbers = {}
-            self._number(np.fromiter(cache.values(), np.int64, len(cache)), list(cache))
+            self.keys[np.fromiter(cache.values(), np.int64, len(cache))] = number_keys(cache, self._numbers)
             self._max_keys = max(self._max_keys, 2 * len(self._numbers))
-
-    def _number(self, rows: Ids, words: Sequence[str]) -> None:
-        numbers = self._numbers
-        keys = (numbers.setdefault(word.lower(), len(numbers)) for word in words)
-        self.keys[rows] = np.fromiter(keys, np.int64, len(words))
