@@ -111,8 +111,7 @@ def train_recipe(recipe: str, options: argparse.Namespace) -> Result:
 
 def build_ensemble(run: Path, out: Path) -> Result:
     """Returns the training time of all seeds of a run, one after the other, and the size of their ensemble."""
-    seeds, _ = runs.read_seeds(run)
-    results = runs.collect_results(run, seeds, None).results
+    results = runs.read_results(run).results
     model = tagger.ensemble([run], out / "ensemble" / "model-best").model_dir
     size = sum(file.stat().st_size for file in model.iterdir())
     return {"minutes": sum(result.seconds for result in results) / 60, "megabytes": size / 1e6}

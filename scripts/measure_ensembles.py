@@ -30,8 +30,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10, help="Largest number of ensembles of each size.")
     parser.add_argument("--json", type=Path, help="File for the rows.")
     options = parser.parse_args()
-    seeds, _ = runs.read_seeds(options.run)
-    models = [result.model_dir for result in runs.collect_results(options.run, seeds, None).results]
+    models = [result.model_dir for result in runs.read_results(options.run).results]
     rows = []
     for size in map(int, options.sizes.split(",")):
         subsets = list(itertools.combinations(models, size))

@@ -85,7 +85,7 @@ class Variation:
         if not runs.has_seed_dirs(self.run):
             return None
         self._check_settings()
-        results = runs.collect_results(self.run, runs.read_seeds(self.run)[0], None)
+        results = runs.read_results(self.run)
         return results if results.results else None
 
     def train(self, seeds: Sequence[int], threads: int) -> str:

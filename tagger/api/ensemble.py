@@ -84,13 +84,13 @@ def _find(model: str | Path) -> list[Path]:
     """Returns the directory of a model, or those of the best models of the finished seeds of a run."""
     if model_names.parse(model) is not None or not runs.has_seed_dirs(Path(model)):
         return [model_names.find(model)]
-    seeds, init_from = runs.read_seeds(Path(model))
-    results = runs.collect_results(Path(model), seeds, init_from).results
-    if not results:
+    run = runs.read_results(Path(model))
+    finished, started = len(run.results), len(run.seeds)
+    if not finished:
         raise ConfigError(f"{model}: no seed of the run is finished")
-    if len(results) < len(seeds):
-        log.warning("%s: %d of %d seeds are finished; the ensemble has these", model, len(results), len(seeds))
-    return [result.model_dir for result in results]
+    if finished < started:
+        log.warning("%s: %d of %d seeds are finished; the ensemble has these", model, finished, started)
+    return [result.model_dir for result in run.results]
 
 
 def _check_apart(target: Path, source: Path) -> None:

@@ -241,6 +241,15 @@ def read_seeds(run_dir: Path) -> tuple[tuple[int, ...], Path | None]:
     return tuple(seeds), Path(init_from) if init_from else None
 
 
+def read_results(run_dir: Path) -> ExperimentResult:
+    """Returns the result of an experiment so far, without failures.
+
+    Raises:
+        ModelError: seeds.json or the records of a seed cannot be read.
+    """
+    return collect_results(run_dir, *read_seeds(run_dir))
+
+
 def write_results(result: ExperimentResult) -> None:
     """Writes seeds.json, and copies the best seed's model to model-best unless it is there.
 
